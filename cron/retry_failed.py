@@ -1,4 +1,4 @@
-"""Release work that was not completed: failed events, expired claims, events not fired, unsent notifications.
+"""Release work that was not completed: locked or lost events, failed ones, expired claims, notifications.
 
 Called by: cron trigger `pancake_retry_failed`, every minute.
 """
@@ -137,16 +137,16 @@ STEPS: Sequence[Callable[[Runtime, CronRun], Awaitable[StepReport]]] = (  # firs
 def _notices(run: CronRun, body: StepReport) -> tuple[AdminNotice, ...]:
     """Notify the administrators of what was given up, and of waiting tickets that were shared."""
     notices = []
-    due = run.scheduled_time.isoformat()
+    tick = run.scheduled_time.isoformat()
     if isinstance(shared := body.get("shared"), dict):
         facts = {name: str(shared[name]) for name in ("assigned", "waiting", "kept")}
         number = str(shared["assigned"] + shared["waiting"])
-        notices.append(AdminNotice(f"tickets_shared:{due}", "tickets_shared", number, facts))
+        notices.append(AdminNotice(f"tickets_shared:{tick}", "tickets_shared", number, facts))
     if isinstance(lost := body.get("lost_ticks"), dict):
         detail = ", ".join(f"{name}: {number}" for name, number in lost.items() if name != "until")
-        notices.append(AdminNotice(f"cron_ticks_lost:{due}", "cron_ticks_lost", detail))
+        notices.append(AdminNotice(f"cron_ticks_lost:{tick}", "cron_ticks_lost", detail))
     if isinstance(given_up := body.get("given_up"), dict):
         detail = f"events: {given_up['events']}, cron runs: {given_up['runs']}"
         facts = {name: str(given_up[name]) for name in ("events", "runs")}
-        notices.append(AdminNotice(f"notifications_given_up:{due}", "notifications_given_up", detail, facts))
+        notices.append(AdminNotice(f"notifications_given_up:{tick}", "notifications_given_up", detail, facts))
     return tuple(notices)

@@ -58,8 +58,8 @@ FROM public.view_pancake_setting AS w
 
 -- name: retry_failed/refire_received
 -- Fire the event trigger again for received events that have no pending Hasura event, by setting status to received again.
--- Limits: not while paused, not within `lease`, not if Hasura has a pending event for the row that is not locked for longer than
--- `lease`, which is so once unlock_events has unlocked it; the connections in turn, of each the oldest first, as far as 20 times the limit reaches.
+-- Limits: not while paused; not within `lease`; not while Hasura has an event for the row that is unlocked, as unlock_events leaves
+-- it, or was locked within `lease`. The connections in turn, of each the oldest first, as far as 20 times the limit reaches.
 -- Returns id. Relies on ix_pancake_webhook_event_waiting; pancake_pending_event_ids on Hasura's partial index on pending events.
 WITH turn AS MATERIALIZED (
     SELECT w.id, row_number() OVER (PARTITION BY w.connection_id ORDER BY w.received_at, w.id) AS place

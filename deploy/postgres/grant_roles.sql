@@ -216,7 +216,7 @@ BEGIN
             AND NOT has_table_privilege(f.proowner, to_regclass('hdb_catalog.event_log'), p.name)
         GROUP BY f.proowner
     LOOP
-        RAISE WARNING 'role % owns functions that read and change Hasura''s log, and lacks % on hdb_catalog.event_log: ALTER FUNCTION … OWNER TO the role of Hasura, of %', item.owner, item.lacking, item.functions;
+        RAISE WARNING 'role % owns functions that read and change Hasura''s log, and lacks % on hdb_catalog.event_log: ALTER FUNCTION … OWNER TO the role of Hasura. The functions: %', item.owner, item.lacking, item.functions;
     END LOOP;
     IF missing <> '{}' THEN
         RAISE WARNING 'not granted, because these do not exist: %. Run this again once they do', (SELECT string_agg(DISTINCT m.name, ', ') FROM unnest(missing) AS m (name));

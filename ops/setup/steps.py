@@ -13,7 +13,7 @@ from ops.daily.backfill_phones import build_index, count_accounts, has_index
 from ops.failures import CommandFailed, first_line
 from ops.files import write_file
 from ops.golive.deploy.site import Site
-from ops.golive.deploy.step import Action, Actions, Found, State, Step, function, verb
+from ops.golive.deploy.step import GOES_ON, Action, Actions, Found, State, Step, function, verb
 from ops.golive.deploy.steps import ROLES, all_steps, forget_webhook, look_for
 from ops.metadata.directory import DIRECTORY, parse
 from ops.metadata.merge import (
@@ -112,7 +112,7 @@ def _check_fit(setup: Setup, site: Site) -> Found:
     if problem := _find_misfit(setup, site):
         return Found(State.ABSENT, problem)
     found = look_for(site, *FIT, accepted=site.choices.accept_engine)
-    if found.state is State.DONE and (missing := _missing_rights(site)):
+    if found.state in GOES_ON and (missing := _missing_rights(site)):
         return Found(State.ABSENT, missing)
     return found
 
@@ -191,7 +191,7 @@ def _files_step(setup: Setup) -> Step:
 def _check_phones(site: Site) -> Found:
     """Many accounts wait for the night, and nothing but the gate that asks for them waits for that."""
     found = look_for(site, "migrations", migration="929")
-    if found.state is not State.DONE:
+    if found.state not in GOES_ON:
         return found
     waiting = count_accounts(site.db)["open"]
     if waiting <= AT_ONCE:

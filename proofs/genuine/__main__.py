@@ -133,6 +133,7 @@ class Containers:
             **self._environment,
             "DATABASE_URL": f"postgresql://postgres:{secrets['POSTGRES_PASSWORD']}@127.0.0.1:8086/diva",
             "HASURA_ADMIN_SECRET": secrets["HASURA_GRAPHQL_ADMIN_SECRET"],
+            "GENUINE_IN_DOCKER": "1",
             "WEBHOOK_URL": f"http://127.0.0.1:8083/api/pancake/record/{secrets['WEBHOOK_TOKEN']}",
             "WEBHOOK_TOKEN": secrets["WEBHOOK_TOKEN"],
             "NOTIFICATIONS_URL": "http://127.0.0.1:8082",
@@ -301,7 +302,7 @@ def _run_on(url: str, secret: str) -> ExitCode:
     except (CommandFailed, IntegrationError) as error:
         print(error, file=sys.stderr)
         return ExitCode.UNREACHABLE if isinstance(error, HasuraUnavailable) else ExitCode.USAGE
-    environment = {name: value for name, value in os.environ.items() if name != "WEBHOOK_URL"}
+    environment = {name: value for name, value in os.environ.items() if name != "GENUINE_IN_DOCKER"}
     environment["HASURA_ADMIN_SECRET"] = secret
     contract = _run_contract_suite(environment, url)
     whole = SuiteResult(END_TO_END)
@@ -324,13 +325,13 @@ def _pytest(name: str, where: str, environment: Mapping[str, str], *arguments: s
     with tempfile.TemporaryDirectory(prefix="genuine-") as folder:
         path = Path(folder) / "results.xml"
         command = ["pytest", *arguments, f"--junitxml={path}"]
-        # Not in this session: Ctrl-C would reach pytest too, and a second one would end its cleaning up.
-        with subprocess.Popen(command, cwd=ROOT / where, env=environment, start_new_session=True) as pytest:
+        # In a session of its own: else a second Ctrl-C would end its cleaning up.
+        with subprocess.Popen(command, cwd=ROOT / where, env=environment, start_new_session=True) as process:
             try:
-                code = pytest.wait()
+                code = process.wait()
             except (KeyboardInterrupt, SystemExit):
-                pytest.send_signal(signal.SIGINT)
-                pytest.wait()  # a given engine gets its former metadata back
+                process.send_signal(signal.SIGINT)
+                process.wait()  # a given engine gets its former metadata back
                 raise
         return read_results(name, path, code)
 

@@ -26,7 +26,10 @@ VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 @dataclass(frozen=True)
 class GivenEngine:
-    """An engine without metadata, and the key of its tokens. Its metadata are replaced and put back."""
+    """An engine that tracks nothing, and the key of its tokens.
+
+    A sandbox puts the metadata of the integration there, and takes them away.
+    """
 
     url: str
     admin_secret: str = field(repr=False)
@@ -68,7 +71,7 @@ class GivenEngine:
 
 
 class SandboxAround(Sandbox):
-    """A sandbox whose engine runs already. It has no `engines`: that one is not stopped."""
+    """A sandbox around an engine that runs already. `engines` is empty: nothing here starts or stops it."""
 
     def __init__(self, cluster: Cluster, given: GivenEngine) -> None:
         super().__init__(cluster)
@@ -90,13 +93,12 @@ class SandboxAround(Sandbox):
         """Prepare the database, and put the project's metadata on the engine; there is none to start."""
         migrate(self.database_url)
         project = fill_in(read_directory(merge_project(self.home / "hasura")), self._service_variables())
-        former, version = self._given.read_metadata()
+        self._former, version = self._given.read_metadata()
         with self._given.open() as engine:
             try:
                 engine.replace(project, version)
             except RequestRefused as error:
                 raise NotReady(f"{error}\n{RUNS_HERE}") from error
-        self._former = former
         with psycopg.connect(self.database_url, autocommit=True) as db_connection:
             run_file(db_connection, CRON_LOG)
         return []

@@ -17,7 +17,7 @@ PYTHONPATH = str(ROOT / "sandbox" / "engine")
 EVENT_LOG = ROOT / "sandbox" / "engine" / "graphql_engine" / "sql" / "init_source.sql"
 """What the engine creates in a source with its first event trigger."""
 CRON_LOG = EVENT_LOG.with_name("init_metadata.sql")
-"""What it creates where its metadata are: often another database than the source, and then not there."""
+"""What the engine creates in the database of its metadata, which a given engine often has elsewhere."""
 LOG_TYPES = "startup,webhook-log,jwk-refresh-log"
 """As in compose.yaml: with `http-log` the engine logs the input of a failed action."""
 STATEMENT_TIMEOUT = "30s"

@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_in_docker() -> bool:
-    return "WEBHOOK_URL" in os.environ
+    return "GENUINE_IN_DOCKER" in os.environ
 
 
 def named_engine(config: pytest.Config) -> GivenEngine:

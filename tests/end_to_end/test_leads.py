@@ -243,19 +243,21 @@ async def test_the_lead_of_a_killed_hasura_comes_before_those_that_wait(
     """Hasura takes 100 events at a time, by their age: a new event for its row would be the last."""
     of_killed, waiting = range(13_000, 13_001), range(13_001, 13_151)
     await asyncio.to_thread(own_sandbox.hasura.kill)
-    await store(harness, of_killed)
-    await store(harness, waiting)
-    # As if Hasura had locked it and died a minute ago. A changed received_at must not fire the event itself.
-    harness.sql(
-        "SET session_replication_role = replica;"
-        " UPDATE pancake_webhook_event SET received_at = received_at - interval '1 minute'"
-        " WHERE status = 'received';"
-        " UPDATE hdb_catalog.event_log SET locked = now() - interval '1 minute'"
-        f" WHERE {PENDING} AND (payload #>> '{{data,new,id}}')::bigint"
-        " = (SELECT min(id) FROM pancake_webhook_event WHERE status = 'received')"
-    )
-    await eventually_async(lambda: harness.tick("retry_failed") == "succeeded", poll_seconds=1)
-    await asyncio.to_thread(own_sandbox.hasura.start)
+    try:
+        await store(harness, of_killed)
+        await store(harness, waiting)
+        # As if Hasura had locked it a minute ago and died. A changed received_at must not fire the event.
+        harness.sql(
+            "SET session_replication_role = replica;"
+            " UPDATE pancake_webhook_event SET received_at = received_at - interval '1 minute'"
+            " WHERE status = 'received';"
+            " UPDATE hdb_catalog.event_log SET locked = now() - interval '1 minute'"
+            f" WHERE {PENDING} AND (payload #>> '{{data,new,id}}')::bigint"
+            " = (SELECT min(id) FROM pancake_webhook_event WHERE status = 'received')"
+        )
+        await eventually_async(lambda: harness.tick("retry_failed") == "succeeded", poll_seconds=1)
+    finally:
+        await asyncio.to_thread(own_sandbox.hasura.start)
     await eventually_async(lambda: are_processed(harness, range(of_killed.start, waiting.stop)), seconds=60)
     of_first_hundred = events(harness, waiting)[99]["ingested_at"]
     assert events(harness, of_killed)[0]["ingested_at"] < of_first_hundred

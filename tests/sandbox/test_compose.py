@@ -233,8 +233,8 @@ class Clone:
         environment = {
             "PATH": f"{self.path / 'bin'}:/usr/bin:/bin", "PYTHONPATH": str(self.path),
             "CLONE": str(self.path), "CASES": cases, "PYTHONDONTWRITEBYTECODE": "1",
-            "HANDLER_SECRET": "of-the-shell", "WEBHOOK_URL": "of-the-shell", "TMPDIR": str(self.path / "tmp"),
-            "HASURA_GRAPHQL_JWT_SECRET": self.jwt_secret,
+            "HANDLER_SECRET": "of-the-shell", "GENUINE_IN_DOCKER": "of-the-shell",
+            "TMPDIR": str(self.path / "tmp"), "HASURA_GRAPHQL_JWT_SECRET": self.jwt_secret,
         }  # fmt: skip
         return self.processes.start(
             [sys.executable, "-m", "proofs.genuine", *arguments], cwd=self.path, env=environment,
@@ -318,7 +318,7 @@ def test_an_engine_that_runs_already_needs_no_docker(clone: Clone) -> None:
             for path in ("tests/contract", *(f"tests/end_to_end/{name}" for name in modules))
         ]
         assert "HASURA_ADMIN_SECRET=s" in clone.lines("environment")
-        assert [line for line in clone.lines("environment") if line.startswith("WEBHOOK_URL=")] == []
+        assert [line for line in clone.lines("environment") if line.startswith("GENUINE_IN_DOCKER=")] == []
         assert clone.run(FAILED, *arguments)[0] == 1
 
 

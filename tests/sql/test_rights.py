@@ -343,7 +343,7 @@ def test_it_names_an_owner_of_the_functions_who_has_no_rights_in_hasuras_log(db:
         (notice,) = notices
         assert notice.startswith("role other_owner_of_the_test owns functions that read and change")
         assert f"and lacks {lacking} on hdb_catalog.event_log" in notice
-        assert notice.endswith("of pancake_unlock_events(interval,bigint)")
+        assert notice.endswith("The functions: pancake_unlock_events(interval,bigint)")
     db.execute("GRANT UPDATE ON hdb_catalog.event_log TO other_owner_of_the_test")
     notices.clear()
     run_file(db, GRANTS)

@@ -17,7 +17,7 @@ from ops.clients.db_session import login_name
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.files import digest_of
 from ops.golive.deploy.site import PLAN, Choices, PlanFile, PlanOption, Site, open_site, read_plan_file
-from ops.golive.deploy.step import Action, Found, PersonNeeded, State, Step
+from ops.golive.deploy.step import GOES_ON, Action, Found, PersonNeeded, State, Step
 from ops.golive.deploy.steps import (
     OF_DIVA,
     OWN_TABLES,
@@ -35,8 +35,6 @@ from ops.settings import MIGRATIONS_FOLDER
 from ops.waiting import poll
 
 POLL_SECONDS = 0.5
-GOES_ON = (State.DONE, State.BLOCKED)
-"""The states with which the next step begins."""
 FOLDER = Path("golive")
 Programs = Annotated[Path | None, typer.Option(help="Folder of pg_dump; default: PATH.")]
 
@@ -122,10 +120,10 @@ def deploy_command(
                     raise WrongUsage(f"Step {name} is checked by the program: it needs no --confirm.")
                 site.journal.write("confirmed", name)
             outcomes = deploy(site, all_steps(), until, wait)
-        _end(site, outcomes, is_survey=check, as_json=as_json)
+        _end(site, outcomes, is_survey=check, is_whole=not until, as_json=as_json)
 
 
-def _end(site: Site, outcomes: list[Outcome], *, is_survey: bool, as_json: bool) -> None:
+def _end(site: Site, outcomes: list[Outcome], *, is_survey: bool, is_whole: bool, as_json: bool) -> None:
     if as_json:
         print_json({"steps": [each.row for each in outcomes], "journal": str(site.journal.path)})
     elif is_survey:
@@ -133,7 +131,9 @@ def _end(site: Site, outcomes: list[Outcome], *, is_survey: bool, as_json: bool)
             print_indented(f"{each.step.id:<9} {each.result:<8} {each.step.title}: {each.text}", 0, Console())
     if not is_survey:
         say(f"The journal is {site.journal.path}.")
-    if any(each.result != State.DONE for each in outcomes) if is_survey else outcomes[-1].stops:
+    last = outcomes[-1]
+    is_stopped = last.stops or (is_whole and last.result == State.BLOCKED)
+    if any(each.result != State.DONE for each in outcomes) if is_survey else is_stopped:
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -165,7 +165,10 @@ def _print_plan(plan: PlanFile, *, as_json: bool) -> None:
 
 
 def deploy(site: Site, steps: Sequence[Step], until: str = "", person_seconds: float = 0.0) -> list[Outcome]:
-    """Bring every step to done, in order; end with the first that fails, or waits longer for a person."""
+    """Bring every step to done, in order; end with the first that fails, or waits longer for a person.
+
+    A step that was blocked is looked at again when all others are done.
+    """
     if stopped := site.journal.interrupted():
         at = datetime.fromisoformat(stopped["at"])
         say(f"The last run was stopped in step {stopped['step']} at {at:%Y-%m-%d %H:%M:%S} UTC.")
@@ -173,8 +176,8 @@ def deploy(site: Site, steps: Sequence[Step], until: str = "", person_seconds: f
     for step in steps:
         outcomes.append(bring_forward(site, step, person_seconds))
         if outcomes[-1].stops or step.id == until:
-            break
-    return outcomes
+            return outcomes
+    return outcomes + [bring_forward(site, each.step) for each in outcomes if each.result == State.BLOCKED]
 
 
 def roll_back(site: Site, steps: Sequence[Step], confirmed: Sequence[str] = ()) -> list[Outcome]:

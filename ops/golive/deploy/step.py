@@ -28,6 +28,10 @@ class State(StrEnum):
     """It is there, and does not work until another step is done, which may be a later one."""
 
 
+GOES_ON = (State.DONE, State.BLOCKED)
+"""The states with which the next step begins."""
+
+
 class PersonNeeded(Exception):
     """A step may not be done before a person has done something else; the message says what."""
 

@@ -124,19 +124,19 @@ def check(site: Site, step: Step) -> Found:
 
 
 def look_for(site: Site, *names: str, **params: str) -> Found:
-    """Ask checks of the table; by one that is red because of another part alone the step is blocked."""
+    """Ask checks of the table. If all that is red has its cause in other parts, the step is blocked."""
     asked = [Asked(BY_ID[name], params) for name in names]
     results = look_at(asked, site, seconds=CHECK_SECONDS)
     problems = find_problems(results)
     if site.db.closed:
         raise DatabaseUnavailable("The session of the deployment was lost")
-    if not problems and (explained := [found for found in not_green(results) if found.because_of]):
+    if problems:
+        is_absent = any(not found.is_present for found in problems)
+        return Found(State.ABSENT if is_absent else State.PARTIAL, first_of(problems))
+    if explained := [found for found in not_green(results) if found.because_of]:
         return Found(State.BLOCKED, first_of(explained))
-    if not problems:
-        fine = (found.text for each in results if each.is_wanted for found in each.findings)
-        return Found(State.DONE, next(fine))
-    is_absent = any(not found.is_present for found in problems)
-    return Found(State.ABSENT if is_absent else State.PARTIAL, first_of(problems))
+    fine = (found.text for each in results if each.is_wanted for found in each.findings)
+    return Found(State.DONE, next(fine))
 
 
 def find_problems(results: Iterable[Result]) -> list[Finding]:

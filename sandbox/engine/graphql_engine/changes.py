@@ -16,7 +16,7 @@ from graphql_engine import cron, events
 from graphql_engine.auth import Session
 from graphql_engine.catalog import key_of, load_catalog, spelled
 from graphql_engine.engine import Engine
-from graphql_engine.errors import QErr, postgres_error, unexpected
+from graphql_engine.errors import QErr, postgres_error, unexpected, unsupported
 from graphql_engine.metadata.access import (
     DEFAULT_CRON_RETRY,
     DEFAULT_SOURCE,
@@ -55,20 +55,23 @@ async def change(engine: Engine, context: Context, *, removes: bool) -> None:
     Raises QErr `invalid-configuration` if the command's own object is inconsistent, `unexpected` if another
     object becomes inconsistent; then nothing changes.
     """
-    if not await _connect(engine, context.metadata):
-        await _change(engine, context, removes=removes)
-        return
-    context.refresh = True
+    former = engine.database_url
     try:
+        if await _connect(engine, context.metadata):
+            context.refresh = True
         await _change(engine, context, removes=removes)
     except Exception:
-        await restore(engine, engine.metadata, engine.resource_version)
+        if engine.database_url != former:
+            await engine.connect(former)
+            await restore(engine, engine.metadata, engine.resource_version)
         raise
 
 
 async def _connect(engine: Engine, metadata: Json) -> bool:
     """Connect to the source of these metadata if the engine has another one; return whether it had."""
     urls = {source_url(source, engine.settings.environment) for source in metadata["sources"]}
+    if len(urls - {None}) > 1:
+        raise unsupported("metadata with sources in two databases")
     others = urls - {None, engine.database_url}
     for url in others:
         await engine.connect(str(url))

@@ -93,12 +93,16 @@ class Engine:
         """Use the source at another URL from now on; nothing of the metadata is installed there yet.
 
         The engine's own tables come along: a genuine engine keeps them where its metadata are.
-        Raises PoolTimeout; then the former source stays.
+        Raises PoolTimeout and psycopg.Error; then the former source stays.
         """
         pool = _pool(database_url)
         await pool.open(wait=True, timeout=CONNECT_SECONDS)
-        async with pool.connection() as connection:
-            await connection.execute(statement("init_metadata"))
+        try:
+            async with pool.connection() as connection:
+                await connection.execute(statement("init_metadata"))
+        except BaseException:
+            await pool.close()
+            raise
         former, self.pool, self.database_url = self.pool, pool, database_url
         self.event_triggers, self.cron_triggers = {}, {}
         await former.close()

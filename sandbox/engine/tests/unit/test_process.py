@@ -148,6 +148,10 @@ def test_metadata_with_another_url_move_the_engine_to_that_database(engines: Eng
         connection.execute("INSERT INTO job VALUES (1)")
         (received,) = engines.receiver.wait_for("/job", 1)
         assert received.body["event"]["data"]["new"] == {"id": 1}
+        elsewhere = {**SOURCE, "name": "second", "tables": []}
+        assert replace({"version": 3, "sources": [source, elsewhere]}) == 400, "of two databases"
+        asked = post(url, "/v2/query", command("run_sql", sql="SELECT current_database()"))
+        assert asked.json()["result"][1] == [connection.info.dbname]
         assert replace(former) == 200
         others = (
             "SELECT FROM pg_stat_activity WHERE datname = current_database()"
