@@ -42,7 +42,7 @@ LOGGED_OUTCOMES = 4
 """Three outcomes of the flood with a valid token, and one for all requests without."""
 MAX_DRAIN_SECONDS = 120.0
 MIN_RATE_SHARE = 0.95
-"""Share of the requested rate that the load generator must reach for a valid result; the limit is two thirds."""
+"""Share of the rate that the load generator must reach for a valid result; the edge's limit is two thirds."""
 
 
 def edge_outage(
