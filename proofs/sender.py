@@ -321,6 +321,8 @@ class Leg:
     left_at: list[float] = field(default_factory=list)
     """When connections went over to the standby."""
     started_at: float = 0.0
+    posted_at: float = 0.0
+    """When the last delivery was posted; its answer comes later."""
     ended_at: float = 0.0
     is_stopped: bool = False
 
@@ -330,7 +332,7 @@ class Leg:
 
     @property
     def offered_per_second(self) -> float:
-        return self.offered / (self.ended_at - self.started_at)
+        return self.offered / (self.posted_at - self.started_at)
 
     @property
     def delivered_per_second(self) -> float:
@@ -372,6 +374,7 @@ async def send(
             leg.dropped += 1
             return
         leg.sent.versions.append(version)
+        leg.posted_at = time.time()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
                 path = url.replace("{number}", str(version.number))

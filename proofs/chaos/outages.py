@@ -41,8 +41,8 @@ MAX_LOG_LINES_PER_SECOND = 200
 LOGGED_OUTCOMES = 4
 """Three outcomes of the flood with a valid token, and one for all requests without."""
 MAX_DRAIN_SECONDS = 120.0
-MIN_RATE_SHARE = 0.95
-"""Share of the rate that the load generator must reach for a valid result; the edge's limit is two thirds."""
+MIN_RATE_SHARE = 0.98
+"""Share of the requested rate that the load generator must reach for a valid result."""
 
 
 def edge_outage(
