@@ -28,6 +28,7 @@ class_row = rows.class_row
 DatabaseError = psycopg.Error
 InsufficientPrivilege = errors.InsufficientPrivilege
 QueryCanceled = errors.QueryCanceled
+DeadlockDetected = errors.DeadlockDetected
 DiskFull = errors.DiskFull
 Row = TypeVar("Row")
 CONNECT_TIMEOUT_SECONDS = 10

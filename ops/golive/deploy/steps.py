@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -15,7 +16,7 @@ from ops.checks.model import Asked, Finding, Level, Result, not_green
 from ops.checks.rights import GRANT
 from ops.checks.services import REQUEST_SECONDS
 from ops.checks.table import BY_ID, look_at
-from ops.clients.db_session import QUERIES, DatabaseError
+from ops.clients.db_session import QUERIES, DatabaseError, DeadlockDetected
 from ops.clients.pg_programs import PgProgramFailed, dump_tables, list_dumped_tables
 from ops.clients.plain_http import NoAnswer, ask
 from ops.failures import CommandFailed, WrongUsage, first_line
@@ -36,7 +37,7 @@ from ops.golive.deploy.step import (
 from ops.golive.records import Kind, Records, newest
 from ops.metadata.directory import parse
 from ops.metadata.pieces import CRON
-from ops.output import times
+from ops.output import say, times
 from ops.settings import CLONE, MIGRATIONS_FOLDER
 from ops.switches import list_switches, match_sources
 
@@ -56,6 +57,8 @@ LAST_OF_CHECKLIST = "1777870069938"
 REASON, BACK = "go-live, step 14", "go-live rolled back"
 CHECK_SECONDS = 30.0
 """How long the checks of a step may take, but for the backfill's."""
+MAX_DEADLOCKS = 4
+"""After so many a file of SQL is executed one last time."""
 UP_AND_DOWN = ("up", "down")
 MIGRATION = {
     "owner": "BE", "at_most": "60 s",
@@ -223,20 +226,30 @@ def newest_snapshot(folder: Path) -> Snapshot | None:
 
 
 def execute(site: Site, path: Path, *, names_locks: bool = False) -> Action:
-    """Execute a file of SQL in one transaction, as `psql -1 -f` does; name the tables that it locked."""
+    """Execute a file of SQL in one transaction, as `psql -1 -f` does; name the tables that it locked.
 
-    def work() -> str:
+    Handlers under traffic lock the same tables in another order, and PostgreSQL may end either session.
+    """
+
+    def run_once() -> str:
         started = time.monotonic()
-        try:
-            with site.db.transaction():
-                oids = site.row("golive/list_tables")["oids"] if names_locks else []
-                site.db.execute(path.read_bytes())
-                locks = site.db.execute(QUERIES["golive/list_locks"], {"oids": oids}).fetchall()
-        except DatabaseError as error:
-            raise CommandFailed(first_line(error)) from error
+        with site.db.transaction():
+            oids = site.row("golive/list_tables")["oids"] if names_locks else []
+            site.db.execute(path.read_bytes())
+            locks = site.db.execute(QUERIES["golive/list_locks"], {"oids": oids}).fetchall()
         seconds = time.monotonic() - started
         tables = ", ".join(row["name"] + " (readers too)" * row["blocks_readers"] for row in locks)
         return f"locked for writers for at most {seconds:.2f} s: {tables}" if tables else ""
+
+    def work() -> str:
+        try:
+            for _ in range(MAX_DEADLOCKS):
+                with suppress(DeadlockDetected):
+                    return run_once()
+                say("  It and another session waited for each other's tables. It is executed again.")
+            return run_once()
+        except DatabaseError as error:
+            raise CommandFailed(first_line(error)) from error
 
     shown = path.relative_to(CLONE) if path.is_relative_to(CLONE) else path
     return function(("execute", str(shown)), work)

@@ -209,7 +209,7 @@ def _check_drill(site: GoLiveSite) -> None:
     assert sha256(evidence).hexdigest() == found["sha256"]
     url, stopped = (site.folder / "webhook-url.txt").read_text(), mock.Mock(side_effect=SystemExit(9))
     with mock.patch.dict(drill.TIERS, tier3=replace(drill.TIERS["tier3"], bring_back=stopped)):
-        assert golive("drill", "tier3", *words).exit_code == 9
+        assert (begun := golive("drill", "tier3", *words)).exit_code == 9, begun.output
     assert site.query("SELECT to_regclass('pancake_connection')::text") == [(None,)]
     paused = golive("drill", "pause", *words)
     assert paused.exit_code == 0, paused.output

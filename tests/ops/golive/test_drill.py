@@ -5,6 +5,7 @@ And the plan of the deployment, which names what its steps do.
 
 import re
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import partial
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import psycopg
 import pytest
 
 from ops.clients.db_session import open_session
@@ -27,6 +29,7 @@ from tests.support.fakes import Crash
 from tests.support.handlers import DatabaseHarness
 from tests.support.postgres import need_pg_dump
 from tests.support.stored_rows import insert_tickets
+from tests.support.waiting import eventually
 
 WEBHOOK = Path("webhook-url.txt")
 WITHOUT_ROWS = {"2", "8b", "9a", "9b", "14"}
@@ -113,6 +116,24 @@ def test_a_drill_of_tier_3_that_is_killed_after_any_action_loses_no_row(
         (tmp_path / "20261130T090000Z-rows-of-drill.dump.7.partial").touch()
         assert any(".partial: it holds" in line for line in drill._remaining(site))
     assert len(places) > 2 * len(steps.migration_ids())
+
+
+def test_a_file_of_sql_is_executed_again_after_a_deadlock(database: str, tmp_path: Path) -> None:
+    """Handlers under traffic lock tables in another order; here they are never the session that is ended."""
+    file = tmp_path / "down.sql"
+    file.write_text("LOCK TABLE pancake_source; LOCK TABLE pancake_connection; SELECT txid_current();")
+    with _installation(database, tmp_path) as site, psycopg.connect(database) as handlers:
+        handlers.execute("SET deadlock_timeout = '1min'")
+        handlers.execute("LOCK TABLE pancake_connection IN ACCESS SHARE MODE")
+        waiting = "SELECT FROM pg_locks WHERE NOT granted AND pid = %s"
+        pid = site.db.info.backend_pid
+        with ThreadPoolExecutor() as deployment, owner_session(database) as watcher:
+            done = deployment.submit(steps.execute(site, file).run)
+            eventually(lambda: watcher.execute(waiting, [pid]).rowcount == 1)
+            handlers.execute("LOCK TABLE pancake_source IN ACCESS SHARE MODE")
+            assert not done.done()
+            handlers.rollback()
+            assert done.result()[0] == 0
 
 
 def test_a_dump_is_restored_until_its_rows_are_back_or_a_person_deployed(tmp_path: Path) -> None:
