@@ -155,6 +155,7 @@ class RequestLog:
                     wait_seconds = wait_seconds or self._retry_after_seconds
                 _notes(scope)["error"] = error
                 await send_answer(scope, log_and_send, body, status, wait_seconds)
+                error.__traceback__ = None  # this frame is in it: a cycle, with all that the others hold
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         self._count(status).inc()
