@@ -4,6 +4,7 @@ Hasura calls /actions, /events and /cron. The edge calls /edge/policy, and /acti
 does not answer. Prometheus and the orchestrator call the rest.
 """
 
+import gc
 from functools import partial
 from typing import Any
 
@@ -66,6 +67,9 @@ def create_app(runtime: Runtime | None = None) -> Application:
         settings = read_settings()
         configure_logs(settings.log_level)
         runtime = Runtime.assemble(settings)
+        # The search for cycles took 2.6 % of the CPU of processing, most of it in what is never freed.
+        gc.freeze()
+        gc.set_threshold(10_000)
     log_policy = Middleware(
         RequestLog,
         route="/edge/policy",
