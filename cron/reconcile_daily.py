@@ -118,12 +118,14 @@ async def _close(
         "window_from": ledger.window.start,
         "window_to": ledger.window.end,
     }
-    # As JSON: psycopg takes six times the memory for an array of so many ids.
-    seen = json.dumps({table_name: list(ids) for table_name, ids in ledger.seen.items()})
-    compared = {**params, "seen": seen, "max_future": MAX_FUTURE}
-    (comparison,) = await runtime.db.fetch_all("reconcile_daily/compare_day", compared)
-    unlisted = comparison["unlisted"]
-    looked_up = [TableRecord(each["table_name"], each["record_id"]) for each in unlisted[:MAX_LOOK_UPS]]
+    if ledger.comparison is None:  # kept, because both statements may need more time than one call has
+        # As JSON: psycopg takes six times the memory for an array of so many ids.
+        seen = json.dumps({table_name: list(ids) for table_name, ids in ledger.seen.items()})
+        compared = {**params, "seen": seen, "max_future": MAX_FUTURE}
+        (row,) = await runtime.db.fetch_all("reconcile_daily/compare_day", compared)
+        unlisted, more = row["unlisted"][:MAX_LOOK_UPS], len(row["unlisted"][MAX_LOOK_UPS:])
+        ledger.comparison = {"superseded": row["superseded"], "unlisted": unlisted, "not_looked_up": more}
+    looked_up = [TableRecord(**each) for each in ledger.comparison["unlisted"]]
     is_complete = await look_up_times(
         runtime.pancake, connection, looked_up, ledger.look_ups, seconds_left=run.seconds_left
     )
@@ -133,11 +135,7 @@ async def _close(
 
     first_seen = {row["origin"]: row["records"] for row in origins}
     records = sum(first_seen.values())
-    report = ledger.report(
-        superseded=comparison["superseded"],
-        looked_up=looked_up,
-        not_looked_up=len(unlisted) - len(looked_up),
-    )
+    report = ledger.report(ledger.comparison)
     report["ending"] = ending
     report["first_seen"] = first_seen
     report["webhook_loss"] = round(1 - first_seen.get("webhook", 0) / records, 4) if records else 0.0

@@ -4,7 +4,7 @@ A listed record is counted as processed, held, rejected or pending, by the event
 record that no event covers is entered as found missing if it could be inserted, else as left missing.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypedDict
@@ -82,6 +82,16 @@ class DayReport(ConnectionReport, total=False):
     webhook_loss: float
 
 
+class Comparison(TypedDict):
+    """The stored events of a day, compared with its list."""
+
+    superseded: int
+    """Versions that a later one replaced."""
+    unlisted: list[dict[str, str]]
+    """The fields of the TableRecords that were not listed and are looked up."""
+    not_looked_up: int
+
+
 class SavedLedger(TypedDict):
     """The JSON of a DayLedger."""
 
@@ -91,6 +101,7 @@ class SavedLedger(TypedDict):
     """The ids that were listed and are not in `found_records`, by table."""
     found_records: dict[str, list[str]]
     entries: DayReport
+    comparison: Comparison | None
     look_ups: list[SavedLookUp]
 
 
@@ -131,6 +142,7 @@ class DayLedger:
     seen: dict[str, set[str]] = field(default_factory=dict)
     found: dict[str, list[str]] = field(default_factory=dict)
     entries: DayReport = field(default_factory=no_entries)
+    comparison: Comparison | None = None
     look_ups: LookUps = field(default_factory=LookUps)
 
     @classmethod
@@ -138,7 +150,7 @@ class DayLedger:
         found = saved["found_records"]
         seen = {name: {*ids, *found.get(name, ())} for name, ids in saved["seen_records"].items()}
         position, look_ups = ListPosition(**saved["position"]), LookUps.load(saved["look_ups"])
-        return cls(day, position, seen, found, saved["entries"], look_ups)
+        return cls(day, position, seen, found, saved["entries"], saved["comparison"], look_ups)
 
     def save(self) -> SavedLedger:
         seen = {name: sorted(ids.difference(self.found.get(name, ()))) for name, ids in self.seen.items()}
@@ -147,6 +159,7 @@ class DayLedger:
             "seen_records": seen,
             "found_records": self.found,
             "entries": self.entries,
+            "comparison": self.comparison,
             "look_ups": self.look_ups.save(),
         }
 
@@ -211,24 +224,21 @@ class DayLedger:
         entries["sample_missing"] = self.entries["sample_missing"]
         return DayLedger(self.day, entries=entries)
 
-    def report(self, *, superseded: int, looked_up: Sequence[TableRecord], not_looked_up: int) -> DayReport:
-        """Return the report of a day whose list was read to its end.
-
-        `superseded`: versions of the day that a later one replaced. `looked_up`: stored records of the day
-        that were not listed and are in `look_ups` now.
-        """
+    def report(self, comparison: Comparison) -> DayReport:
+        """Return the report of a day whose list was read to its end; what it did not show was looked up."""
         day, present = self.window, self.look_ups.present
+        looked_up = [TableRecord(**key) for key in comparison["unlisted"]]
         found_missing = self._found_missing()
         compared: DayReport = {
             "day": self.day.isoformat(),
             "expected": sum(map(len, self.seen.values())),
             "inserted": len(found_missing) + len(self.entries["sample_missing"]),
-            "superseded": superseded,
+            "superseded": comparison["superseded"],
             "unexpected": [key.record_id for key in looked_up if key not in present],
             "unlisted": [
                 key.record_id for key in looked_up if (time := present.get(key)) is not None and time in day
             ],
-            "not_looked_up": not_looked_up,
+            "not_looked_up": comparison["not_looked_up"],
             "pages": self.position.pages,
             "short_pages": self.position.short_pages,
         }

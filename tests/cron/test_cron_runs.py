@@ -301,12 +301,12 @@ async def test_the_crons_answer_in_time_whatever_hangs_and_end_later(harness: Cr
         assert answer.json().get("result") == "succeeded", answer.text
 
 
-def hang(monkeypatch: pytest.MonkeyPatch, statement: str) -> Any:
-    """Let a statement never end; return the method before."""
+def hang(monkeypatch: pytest.MonkeyPatch, *statements: str, seconds: float = 3600) -> Any:
+    """Let statements take so long; return the method before."""
     real = Database._run_work
 
     async def run_work(self: Database, name: str, *args: Any) -> Any:
-        await asyncio.sleep(3600 if name == statement else 0)
+        await asyncio.sleep(seconds if name in statements else 0)
         return await real(self, name, *args)
 
     monkeypatch.setattr(Database, "_run_work", run_work)
@@ -334,6 +334,17 @@ async def test_a_step_that_is_late_at_every_tick_starves_no_other(
     monkeypatch.setattr(Database, "_run_work", real)
     await harness.run("retry_failed")
     assert "failed_steps" not in harness.last_run("retry_failed")["report"]
+
+
+async def test_a_day_is_closed_in_two_calls_if_one_is_too_short_for_both_statements(
+    harness: CronHarness, day: date, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hang(monkeypatch, "reconcile_daily/compare_day", "reconcile_daily/count_first_seen", seconds=1)
+    harness.pancake.bulk(RECORDS, day_window(day).start, day_window(day).end)
+    harness.runtime.cron_runs.answer_within_seconds = 2
+    answers = await deliver(harness, "reconcile_daily", harness.clock.now())
+    assert len(answers) > 1
+    assert answers[-1].json()["result"] == "succeeded"
 
 
 async def test_a_day_whose_comparison_never_ends_is_stuck(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from leads.domain import poll
 from leads.domain.body import ICT, read_body
 from leads.domain.canonical_json import JsonObject, read_json_loosely
-from leads.domain.day_ledger import DayLedger, DayReport, day_window, days_owed
+from leads.domain.day_ledger import Comparison, DayLedger, DayReport, day_window, days_owed
 from leads.domain.listing import (
     SETTLE,
     ZONE_MARGIN,
@@ -191,7 +191,7 @@ def resume(ledger: DayLedger) -> DayLedger:
 
 def report_of(ledger: DayLedger) -> DayReport:
     """The report of a day without records that are stored and not listed."""
-    return ledger.report(superseded=0, looked_up=[], not_looked_up=0)
+    return ledger.report({"superseded": 0, "unlisted": [], "not_looked_up": 0})
 
 
 def test_each_listed_record_is_counted_under_the_word_of_its_rows() -> None:
@@ -248,10 +248,11 @@ def test_a_record_of_ours_that_is_not_listed_is_gone_or_changed_later_or_was_lef
         key("later"): datetime(2026, 5, 20, tzinfo=UTC),
         key("left"): START + timedelta(hours=1),
     }
-    looked_up = [key("gone"), key("later"), key("left")]
-    ledger = DayLedger(DAY, look_ups=LookUps(present, {key("gone")}))
+    unlisted = [key(name)._asdict() for name in ("gone", "later", "left")]
+    compared: Comparison = {"superseded": 2, "unlisted": unlisted, "not_looked_up": 1}
+    ledger = DayLedger(DAY, comparison=compared, look_ups=LookUps(present, {key("gone")}))
     assert resume(ledger) == ledger
-    report = resume(ledger).report(superseded=2, looked_up=looked_up, not_looked_up=1)
+    report = ledger.report(compared)
     assert (report["unexpected"], report["unlisted"]) == (["gone"], ["left"])
     assert (report["superseded"], report["not_looked_up"]) == (2, 1)
 
