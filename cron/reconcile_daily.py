@@ -110,7 +110,7 @@ async def _close(
 ) -> DayReport | None:
     """Return the day's report, with the stored records that were not listed and the origin of all.
 
-    None if there was no time left to look up all of the records that were not listed.
+    None if there was no time left to look up all that were not listed. The next call has the comparison.
     """
     params: Params = {
         "connection_id": connection.id,
@@ -118,14 +118,15 @@ async def _close(
         "window_from": ledger.window.start,
         "window_to": ledger.window.end,
     }
-    if ledger.comparison is None:  # kept, because both statements may need more time than one call has
+    if ledger.comparison is None:
         # As JSON: psycopg takes six times the memory for an array of so many ids.
         seen = json.dumps({table_name: list(ids) for table_name, ids in ledger.seen.items()})
         compared = {**params, "seen": seen, "max_future": MAX_FUTURE}
         (row,) = await runtime.db.fetch_all("reconcile_daily/compare_day", compared)
-        unlisted, more = row["unlisted"][:MAX_LOOK_UPS], len(row["unlisted"][MAX_LOOK_UPS:])
-        ledger.comparison = {"superseded": row["superseded"], "unlisted": unlisted, "not_looked_up": more}
-    looked_up = [TableRecord(**each) for each in ledger.comparison["unlisted"]]
+        unlisted = [(each["table_name"], each["record_id"]) for each in row["unlisted"]]
+        kept, more = unlisted[:MAX_LOOK_UPS], len(unlisted[MAX_LOOK_UPS:])
+        ledger.comparison = {"superseded": row["superseded"], "unlisted": kept, "not_looked_up": more}
+    looked_up = [TableRecord(*key) for key in ledger.comparison["unlisted"]]
     is_complete = await look_up_times(
         runtime.pancake, connection, looked_up, ledger.look_ups, seconds_left=run.seconds_left
     )

@@ -154,8 +154,11 @@ class RequestLog:
                 if status == 503:
                     wait_seconds = wait_seconds or self._retry_after_seconds
                 _notes(scope)["error"] = error
-                await send_answer(scope, log_and_send, body, status, wait_seconds)
-                error.__traceback__ = None  # this frame is in it: a cycle, with all that the others hold
+                try:
+                    await send_answer(scope, log_and_send, body, status, wait_seconds)
+                finally:  # else the scope, and a cycle with this frame, keep all that its frames hold
+                    del _notes(scope)["error"]
+                    error.__traceback__ = None
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         self._count(status).inc()

@@ -7,7 +7,7 @@ record that no event covers is entered as found missing if it could be inserted,
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 from zlib import crc32
 
 from leads.domain.body import ICT
@@ -86,9 +86,8 @@ class Comparison(TypedDict):
     """The stored events of a day, compared with its list."""
 
     superseded: int
-    """Versions that a later one replaced."""
-    unlisted: list[dict[str, str]]
-    """The fields of the TableRecords that were not listed and are looked up."""
+    unlisted: list[tuple[str | None, str]]
+    """The TableRecords that were not listed and are looked up; there are `not_looked_up` more."""
     not_looked_up: int
 
 
@@ -101,7 +100,7 @@ class SavedLedger(TypedDict):
     """The ids that were listed and are not in `found_records`, by table."""
     found_records: dict[str, list[str]]
     entries: DayReport
-    comparison: Comparison | None
+    comparison: NotRequired[Comparison | None]
     look_ups: list[SavedLookUp]
 
 
@@ -142,15 +141,15 @@ class DayLedger:
     seen: dict[str, set[str]] = field(default_factory=dict)
     found: dict[str, list[str]] = field(default_factory=dict)
     entries: DayReport = field(default_factory=no_entries)
-    comparison: Comparison | None = None
     look_ups: LookUps = field(default_factory=LookUps)
+    comparison: Comparison | None = None
 
     @classmethod
     def load(cls, day: date, saved: SavedLedger) -> "DayLedger":
         found = saved["found_records"]
         seen = {name: {*ids, *found.get(name, ())} for name, ids in saved["seen_records"].items()}
         position, look_ups = ListPosition(**saved["position"]), LookUps.load(saved["look_ups"])
-        return cls(day, position, seen, found, saved["entries"], saved["comparison"], look_ups)
+        return cls(day, position, seen, found, saved["entries"], look_ups, saved.get("comparison"))
 
     def save(self) -> SavedLedger:
         seen = {name: sorted(ids.difference(self.found.get(name, ()))) for name, ids in self.seen.items()}
@@ -159,8 +158,8 @@ class DayLedger:
             "seen_records": seen,
             "found_records": self.found,
             "entries": self.entries,
-            "comparison": self.comparison,
             "look_ups": self.look_ups.save(),
+            "comparison": self.comparison,
         }
 
     @property
@@ -190,6 +189,7 @@ class DayLedger:
     def enter(self, selection: Selection, events: EventsByRecord, added: Collection[TableRecord]) -> None:
         """Enter what was selected. `added`: the records stored now because no event covered them."""
         self.entries["duplicates"] += selection.duplicates
+        self.comparison = None
         for lead in selection.leads:
             covered_by = covering(lead, events)
             is_added = lead.key in added
@@ -227,7 +227,7 @@ class DayLedger:
     def report(self, comparison: Comparison) -> DayReport:
         """Return the report of a day whose list was read to its end; what it did not show was looked up."""
         day, present = self.window, self.look_ups.present
-        looked_up = [TableRecord(**key) for key in comparison["unlisted"]]
+        looked_up = [TableRecord(*key) for key in comparison["unlisted"]]
         found_missing = self._found_missing()
         compared: DayReport = {
             "day": self.day.isoformat(),

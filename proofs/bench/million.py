@@ -125,7 +125,7 @@ def _measure(pancake: Simulator, name: str) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "longest_statement": statement,
         "longest_statement_seconds": round(statement_seconds, 2),
-        "peak_rss_mb": round(pancake.bench.peak_rss_mb(), 1),
+        "peak_rss_mb_until_then": round(pancake.bench.peak_rss_mb(), 1),
     }
 
 

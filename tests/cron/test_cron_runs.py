@@ -301,7 +301,7 @@ async def test_the_crons_answer_in_time_whatever_hangs_and_end_later(harness: Cr
         assert answer.json().get("result") == "succeeded", answer.text
 
 
-def hang(monkeypatch: pytest.MonkeyPatch, *statements: str, seconds: float = 3600) -> Any:
+def delay(monkeypatch: pytest.MonkeyPatch, *statements: str, seconds: float = 3600) -> Any:
     """Let statements take so long; return the method before."""
     real = Database._run_work
 
@@ -317,7 +317,7 @@ async def test_a_step_that_is_late_at_every_tick_starves_no_other(
     harness: CronHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes last from then on, and the others are taken in the first delivery of a tick."""
-    real = hang(monkeypatch, "retry_failed/release_claims")
+    real = delay(monkeypatch, "retry_failed/release_claims")
     monkeypatch.setattr(cron_work, "SECONDS_LEFT_TO_SEND", 0.1)
     harness.runtime.cron_runs.answer_within_seconds = BUDGET_SECONDS
     for number, deliveries in enumerate((2, 1)):
@@ -339,9 +339,9 @@ async def test_a_step_that_is_late_at_every_tick_starves_no_other(
 async def test_a_day_is_closed_in_two_calls_if_one_is_too_short_for_both_statements(
     harness: CronHarness, day: date, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hang(monkeypatch, "reconcile_daily/compare_day", "reconcile_daily/count_first_seen", seconds=1)
+    delay(monkeypatch, "reconcile_daily/compare_day", "reconcile_daily/count_first_seen", seconds=2)
     harness.pancake.bulk(RECORDS, day_window(day).start, day_window(day).end)
-    harness.runtime.cron_runs.answer_within_seconds = 2
+    harness.runtime.cron_runs.answer_within_seconds = 4
     answers = await deliver(harness, "reconcile_daily", harness.clock.now())
     assert len(answers) > 1
     assert answers[-1].json()["result"] == "succeeded"
@@ -351,7 +351,7 @@ async def test_a_day_whose_comparison_never_ends_is_stuck(
     harness: CronHarness, day: date, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With Retry-After, Hasura would deliver it again and again."""
-    hang(monkeypatch, "reconcile_daily/compare_day")
+    delay(monkeypatch, "reconcile_daily/compare_day")
     harness.pancake.bulk(RECORDS, day_window(day).start, day_window(day).end)
     harness.runtime.cron_runs.answer_within_seconds = BUDGET_SECONDS
     due = harness.clock.now()

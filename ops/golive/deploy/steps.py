@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -37,7 +36,7 @@ from ops.golive.deploy.step import (
 from ops.golive.records import Kind, Records, newest
 from ops.metadata.directory import parse
 from ops.metadata.pieces import CRON
-from ops.output import say, times
+from ops.output import times
 from ops.settings import CLONE, MIGRATIONS_FOLDER
 from ops.switches import list_switches, match_sources
 
@@ -57,8 +56,8 @@ LAST_OF_CHECKLIST = "1777870069938"
 REASON, BACK = "go-live, step 14", "go-live rolled back"
 CHECK_SECONDS = 30.0
 """How long the checks of a step may take, but for the backfill's."""
-MAX_DEADLOCKS = 4
-"""After so many a file of SQL is executed one last time."""
+MAX_TRIES = 5
+"""How often a file of SQL is executed at most, if PostgreSQL ends it for deadlocks."""
 UP_AND_DOWN = ("up", "down")
 MIGRATION = {
     "owner": "BE", "at_most": "60 s",
@@ -228,7 +227,8 @@ def newest_snapshot(folder: Path) -> Snapshot | None:
 def execute(site: Site, path: Path, *, names_locks: bool = False) -> Action:
     """Execute a file of SQL in one transaction, as `psql -1 -f` does; name the tables that it locked.
 
-    Handlers under traffic lock the same tables in another order, and PostgreSQL may end either session.
+    Deliveries lock the same tables in another order, also without rights on them, and PostgreSQL may end
+    either session for the deadlock: the file is executed again, MAX_TRIES times in all.
     """
 
     def run_once() -> str:
@@ -242,14 +242,15 @@ def execute(site: Site, path: Path, *, names_locks: bool = False) -> Action:
         return f"locked for writers for at most {seconds:.2f} s: {tables}" if tables else ""
 
     def work() -> str:
-        try:
-            for _ in range(MAX_DEADLOCKS):
-                with suppress(DeadlockDetected):
-                    return run_once()
-                say("  It and another session waited for each other's tables. It is executed again.")
-            return run_once()
-        except DatabaseError as error:
-            raise CommandFailed(first_line(error)) from error
+        tries = 1
+        while True:
+            try:
+                text = run_once()
+                return f"executed {tries} times because of deadlocks; {text}" if tries > 1 else text
+            except DatabaseError as error:
+                if not isinstance(error, DeadlockDetected) or tries == MAX_TRIES:
+                    raise CommandFailed(first_line(error)) from error
+                tries += 1
 
     shown = path.relative_to(CLONE) if path.is_relative_to(CLONE) else path
     return function(("execute", str(shown)), work)

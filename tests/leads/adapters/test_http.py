@@ -95,7 +95,7 @@ ROUTE = "/cron/x"
 
 
 async def serve(
-    app: ASGIApp, metrics: Metrics, path: str = ROUTE, fails_to_send: bool = False
+    app: ASGIApp, metrics: Metrics, path: str = ROUTE, fails_to_send: bool = False, **scope: Any
 ) -> list[Message]:
     """Send one request through RequestLog; return what was sent to the client."""
     sent: list[Message] = []
@@ -109,7 +109,7 @@ async def serve(
             raise OSError("the client is gone")
 
     log = RequestLog(app, route=ROUTE, metrics=metrics, clock=Clock(), headers={"Cache-Control": "no-store"})
-    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
+    scope |= {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
     await log(scope, receive, send)
     return sent
 
@@ -136,15 +136,19 @@ async def test_a_request_is_counted_under_its_route_and_an_unexpected_error_is_a
 async def test_what_a_refused_request_had_loaded_is_freed_with_it() -> None:
     """Not when the garbage collector comes: a reconciliation has the 100,000 ids of a day at each call."""
     loaded: list[weakref.ref[object]] = []
+    kept: dict[str, Any] = {}  # uvicorn keeps the scope until the next request of the connection
 
     async def fail(scope: Scope, receive: Receive, send: Send) -> None:
         ids = {"id"}
         loaded.append(weakref.ref(ids))
-        raise errors.Contended
+        try:
+            raise TimeoutError
+        except TimeoutError as error:
+            raise errors.Contended from error
 
     gc.disable()
     try:
-        await serve(fail, Metrics())
+        await serve(fail, Metrics(), state=kept)
         assert loaded[0]() is None
     finally:
         gc.enable()

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
@@ -248,13 +249,15 @@ def test_a_record_of_ours_that_is_not_listed_is_gone_or_changed_later_or_was_lef
         key("later"): datetime(2026, 5, 20, tzinfo=UTC),
         key("left"): START + timedelta(hours=1),
     }
-    unlisted = [key(name)._asdict() for name in ("gone", "later", "left")]
+    unlisted: list[Any] = [list(key(name)) for name in ("gone", "later", "left")]
     compared: Comparison = {"superseded": 2, "unlisted": unlisted, "not_looked_up": 1}
     ledger = DayLedger(DAY, comparison=compared, look_ups=LookUps(present, {key("gone")}))
     assert resume(ledger) == ledger
     report = ledger.report(compared)
     assert (report["unexpected"], report["unlisted"]) == (["gone"], ["left"])
     assert (report["superseded"], report["not_looked_up"]) == (2, 1)
+    ledger.enter(ledger.select([item("new")]), {}, set())
+    assert ledger.comparison is None, "it was made without that record"
 
 
 def test_an_interrupted_day_goes_on_from_its_state() -> None:
@@ -265,6 +268,9 @@ def test_an_interrupted_day_goes_on_from_its_state() -> None:
     first.enter(first.select(page), stored("id-of-a", "processed"), inserted)
     saved = json.dumps(first.save())
     assert (saved.count("id-of-a"), saved.count("id-of-b")) == (2, 1)
+    of_version_before = first.save()
+    del of_version_before["comparison"]
+    assert DayLedger.load(DAY, of_version_before) == first
     second = resume(first)
     again = second.select([contact, item("id-of-c")])
     assert again.leads == [item("id-of-c")]

@@ -16,8 +16,10 @@ from unittest import mock
 
 import psycopg
 import pytest
+from psycopg import errors
 
 from ops.clients.db_session import open_session
+from ops.failures import CommandFailed
 from ops.golive import drill
 from ops.golive.deploy import steps
 from ops.golive.deploy.site import Choices, Journal, Pancake, PlanFile, Site
@@ -118,22 +120,40 @@ def test_a_drill_of_tier_3_that_is_killed_after_any_action_loses_no_row(
     assert len(places) > 2 * len(steps.migration_ids())
 
 
-def test_a_file_of_sql_is_executed_again_after_a_deadlock(database: str, tmp_path: Path) -> None:
-    """Handlers under traffic lock tables in another order; here they are never the session that is ended."""
+def test_a_file_of_sql_is_executed_again_after_a_deadlock(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Handlers lock tables in another order; PostgreSQL ends the session that has waited for its timeout."""
     file = tmp_path / "down.sql"
-    file.write_text("LOCK TABLE pancake_source; LOCK TABLE pancake_connection; SELECT txid_current();")
-    with _installation(database, tmp_path) as site, psycopg.connect(database) as handlers:
+    file.write_text("LOCK TABLE pancake_source; LOCK TABLE pancake_connection")
+    waiting = "SELECT FROM pg_locks WHERE NOT granted AND pid = %s"
+    with (
+        ThreadPoolExecutor() as deployment,
+        _installation(database, tmp_path) as site,
+        owner_session(database) as watcher,
+        psycopg.connect(database) as handlers,
+    ):
+        site.db.execute("SET deadlock_timeout = '3s'")
         handlers.execute("SET deadlock_timeout = '1min'")
         handlers.execute("LOCK TABLE pancake_connection IN ACCESS SHARE MODE")
-        waiting = "SELECT FROM pg_locks WHERE NOT granted AND pid = %s"
-        pid = site.db.info.backend_pid
-        with ThreadPoolExecutor() as deployment, owner_session(database) as watcher:
-            done = deployment.submit(steps.execute(site, file).run)
-            eventually(lambda: watcher.execute(waiting, [pid]).rowcount == 1)
-            handlers.execute("LOCK TABLE pancake_source IN ACCESS SHARE MODE")
-            assert not done.done()
-            handlers.rollback()
-            assert done.result()[0] == 0
+        done = deployment.submit(steps.execute(site, file).run)
+        eventually(lambda: watcher.execute(waiting, [site.db.info.backend_pid]).rowcount == 1)
+        handlers.execute("LOCK TABLE pancake_source IN ACCESS SHARE MODE")
+        handlers.rollback()
+        assert done.result(timeout=60)[0] == 0
+    assert "executed 2 times because of deadlocks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"), [(errors.DeadlockDetected, steps.MAX_TRIES), (errors.LockNotAvailable, 1)]
+)
+def test_a_file_of_sql_fails_in_the_end(error: type[Exception], tries: int, tmp_path: Path) -> None:
+    (tmp_path / "down.sql").touch()
+    site: Any = mock.MagicMock()
+    site.db.execute.side_effect = error("no lock")
+    with pytest.raises(CommandFailed, match="no lock"):
+        steps.execute(site, tmp_path / "down.sql").run()
+    assert site.db.execute.call_count == tries
 
 
 def test_a_dump_is_restored_until_its_rows_are_back_or_a_person_deployed(tmp_path: Path) -> None:
