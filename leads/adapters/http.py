@@ -156,9 +156,8 @@ class RequestLog:
                 _notes(scope)["error"] = error
                 try:
                     await send_answer(scope, log_and_send, body, status, wait_seconds)
-                finally:  # else the scope, and a cycle with this frame, keep all that its frames hold
-                    del _notes(scope)["error"]
-                    error.__traceback__ = None
+                finally:  # its frames hold what was read, and this frame, which must not hold it: a cycle
+                    del _notes(scope)["error"], error
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         self._count(status).inc()
