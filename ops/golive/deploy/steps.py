@@ -246,7 +246,8 @@ def execute(site: Site, path: Path, *, names_locks: bool = False) -> Action:
         while True:
             try:
                 text = run_once()
-                return f"executed {tries} times because of deadlocks; {text}" if tries > 1 else text
+                told = f"executed {tries} times because of deadlocks" if tries > 1 else ""
+                return "; ".join(filter(None, [told, text]))
             except DatabaseError as error:
                 if not isinstance(error, DeadlockDetected) or tries == MAX_TRIES:
                     raise CommandFailed(first_line(error)) from error

@@ -5,17 +5,20 @@ And the secrets that the key ring encrypts: sealed for one use, compared.
 
 import asyncio
 import base64
+import gc
 import re
 import ssl
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from app import create_app
 from leads.adapters.clock import Clock
 from leads.adapters.pancake_api import Access, PancakeApi
 from leads.adapters.secrets import DecryptionError, KeyRing, SecretScope, matches, open_sealed
@@ -56,6 +59,19 @@ def test_a_complete_environment_is_read() -> None:
     assert (settings.ingest_connections, settings.work_connections) == (2, 8)
     other = "postgresql://db/metadata"
     assert read_settings(COMPLETE | {"METADATA_DATABASE_URL": other}).metadata_database_url == other
+
+
+async def test_a_process_leaves_what_it_imported_out_of_the_search_for_cycles() -> None:
+    threshold, frozen = gc.get_threshold(), gc.get_freeze_count()
+    settings = read_settings(COMPLETE)
+    try:
+        with mock.patch("app.read_settings", return_value=settings), mock.patch("app.configure_logs"):
+            create_app()
+        assert gc.get_freeze_count() > frozen + 1_000
+        assert gc.get_threshold()[0] > threshold[0]
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
 
 
 def test_every_secret_may_have_a_previous_value_with_an_end() -> None:
